@@ -15,6 +15,7 @@ from pellucid.errors import RunError, UsageError
 from pellucid.inference import evaluate
 from pellucid.lenses import TrainingLog
 from pellucid.lenses.curves import Curves
+from pellucid.lenses.curves.comparable import comparable
 from pellucid.lenses.curves.regions import regions
 from pellucid.lenses.curves.verdict import RULES, verdict
 from pellucid.looking.looking import look
@@ -322,3 +323,43 @@ def test_runs_beside_a_run_are_read_from_their_folders(tmp_path: Path) -> None:
 def test_runs_stand_beside_a_run_only() -> None:
     with pytest.raises(UsageError, match="can only be compared with a run"):
         Curves(runs=("other",)).look(TrainingLog(history=rows(levelling)))
+
+
+def clustering() -> list[dict[str, Any]]:
+    """A training loss of ten times a contrast and then clusters beside the reconstruction, which is all that validation has."""
+    rows: list[dict[str, Any]] = []
+    for epoch in range(1, 9):
+        error = 0.3 + 0.5 / epoch
+        part = {"contrast": 4.0} if epoch < 5 else {"clusters": 0.2}
+        loss = error + 10 * sum(part.values())
+        rows.append({"step": epoch, "epoch": epoch, "split": "train", "loss": loss, "reconstruction": error, **part,
+                     "learning_rate": 1e-3, "seconds": epoch})  # fmt: skip
+        rows.append({"step": epoch, "epoch": epoch, "split": "val", "loss": error + 0.01, "reconstruction": error + 0.01,
+                     "accuracy": epoch / 10, "learning_rate": 1e-3, "seconds": epoch})  # fmt: skip
+    return rows
+
+
+def test_losses_of_other_parts_are_not_compared() -> None:
+    """The gap is that of the part which both have; the numbers keep the loss as it was lowered, and the picture says it."""
+    rows = clustering()
+    view = Curves().look(TrainingLog(rows))
+    assert view["gap"] == pytest.approx(0.01)
+    assert view["train/loss"].tolist() == [row["loss"] for row in rows if row["split"] == "train"]
+    assert view.words.endswith(" Losses are without contrast, clusters, which only the training has.")
+    assert view.figure is not None
+    assert view.figure.axes[0].get_title() == "loss without contrast, clusters"
+    drawn = [line.get_ydata()[-1] for line in view.figure.axes[0].get_lines()]
+    assert drawn == pytest.approx([0.3625, 0.3725])
+
+
+def test_parts_that_add_up_on_both_sides_are_left_alone() -> None:
+    both = [{**row, "loss": row["reconstruction"]} for row in clustering()]  # what else is logged is in no loss
+    assert comparable(both) == (both, [])
+    same = [{name: value for name, value in row.items() if name not in ("contrast", "clusters")} for row in both]
+    assert comparable(same) == (same, [])
+    other = [{**row, "loss": row["loss"] + 1} for row in clustering()]  # validation has more than its parts, too
+    assert comparable(other) == (other, [])
+    played = [{**row, "critic/loss": 1.0} if row["split"] == "train" else row for row in clustering()]
+    assert comparable(played) == (played, [])
+    alone = [row for row in clustering() if row["split"] == "train"]
+    assert comparable(alone) == (alone, [])

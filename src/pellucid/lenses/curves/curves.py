@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, final
 
 import numpy as np
@@ -14,6 +14,7 @@ from pellucid.errors import UsageError
 from pellucid.lenses._contract import Lens, View
 from pellucid.lenses._parts import TrainingLog
 from pellucid.lenses.curves import players, several
+from pellucid.lenses.curves.comparable import comparable
 from pellucid.lenses.curves.figure import figure, of_split
 from pellucid.lenses.curves.regions import gap, regions
 from pellucid.lenses.curves.verdict import Rows, column, verdict
@@ -61,10 +62,14 @@ class Curves(Lens[TrainingLog]):
         numbers = _numbers(log, single=not names)
         if names:  # no rule about one loss applies to a game
             return View(players.figure(train, names), numbers, players.words(train, names))
-        judgement, shaded = verdict(log.history, log.chance), regions(log.history, log.chance)
-        drawing = figure(log.history, _measure(train, val), judgement, shaded, self.log)
+        alike, without = comparable(log.history)
+        judgement, shaded = verdict(alike, log.chance), regions(alike, log.chance)
+        drawing = figure(alike, _measure(train, val), judgement, shaded, self.log, without)
         axes = {"region": ("region", "first and last epoch"), "gap": ("epoch",)}
-        return View(drawing, numbers, judgement.words, axes)
+        words = judgement.words
+        if without:
+            words += f" Losses are without {', '.join(without)}, which only the training has."
+        return View(drawing, numbers, words, axes)
 
     def _together(self, logs: Sequence[TrainingLog]) -> View:
         games = [log.title for log in logs if players.parts(log.history)]
@@ -73,6 +78,7 @@ class Curves(Lens[TrainingLog]):
         measures = [_measure(of_split(log.history, "train"), of_split(log.history, "val")) for log in logs]
         shared = measures[0] if len(set(measures)) == 1 else None
         numbers = {f"{log.title}/{name}": values for log in logs for name, values in _numbers(log).items()}
+        logs = [replace(log, history=comparable(log.history)[0]) for log in logs]
         curve = several.learning_curve(logs)
         axes: dict[str, tuple[str, ...]] = {}
         if curve:
@@ -99,8 +105,9 @@ def _numbers(log: TrainingLog, single: bool = True) -> dict[str, NDArray[Any]]:
         if name != "split"
     }
     if single:
-        shaded = regions(history, log.chance)
+        alike, _ = comparable(history)
+        shaded = regions(alike, log.chance)
         columns["region"] = np.array([(region.first, region.last) for region in shaded], np.float64).reshape(-1, 2)
         columns["region_kind"] = np.array([region.kind for region in shaded], np.str_)
-        columns["gap"] = gap(history)
+        columns["gap"] = gap(alike)
     return columns

@@ -27,14 +27,23 @@ _MANY = 40  # rows up to which each is drawn
 _NAMES = {"psnr": "PSNR", "ssim": "SSIM"}
 
 
-def figure(history: Rows, measure: str | None, judgement: Verdict, shaded: Sequence[Region], log: bool) -> Figure:
-    """The losses, and beside them the measure of validation, if there is one."""
+def figure(
+    history: Rows,
+    measure: str | None,
+    judgement: Verdict,
+    shaded: Sequence[Region],
+    log: bool,
+    without: Sequence[str] = (),
+) -> Figure:
+    """The losses, `without` some parts, and beside them the measure of validation, if there is one."""
     from matplotlib.figure import Figure
 
     train, val = of_split(history, "train"), of_split(history, "val")
     drawing = Figure(figsize=(8.2 if measure else 4.6, 3.2), dpi=150, layout="constrained")
     grid = drawing.subplots(1, 2 if measure else 1, squeeze=False)[0]
     _losses(grid[0], train, val, judgement, log)
+    if without:
+        grid[0].set_title(f"loss without {', '.join(without)}")
     if measure is not None:
         grid[1].plot(column(val, "epoch"), column(val, measure), color=VAL, marker="o", ms=2.5, lw=1.4)
         grid[1].set(xlabel="epoch", title=title(measure))
