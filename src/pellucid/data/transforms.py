@@ -15,12 +15,7 @@ from pellucid.data.draws import Draws
 from pellucid.data.targets import Points, Target
 from pellucid.errors import UsageError
 
-__all__ = ["LOOKS", "WARPS", "Augment"]
-
-WARPS = ("rotate", "scale", "stretch", "slant")
-"""Fields of `Augment` that interpolate an image and move its target, as many tasks offer them."""
-LOOKS = ("exposure", "shading", "contrast", "noise", "erase")
-"""Fields of `Augment` that change what an image looks like, and leave its target."""
+__all__ = ["Augment"]
 
 T = TypeVar("T", bound=Target)
 

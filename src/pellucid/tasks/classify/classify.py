@@ -23,7 +23,7 @@ from pellucid.data.draws import Draws
 from pellucid.data.fits import Fit
 from pellucid.data.mixing import STRONGEST, mixed
 from pellucid.data.targets import Label, target_of
-from pellucid.data.transforms import LOOKS, Augment
+from pellucid.data.transforms import Augment
 from pellucid.errors import DataError, UsageError, check_choice
 from pellucid.models import OutputKind
 from pellucid.tasks._answering import PredictOptions, Threshold
@@ -67,7 +67,9 @@ class Classify(Task[Tensor, Label, Label]):
     """what the threshold between two classes is chosen by on the validation images: Youden's J (sensitivity + specificity - 1), or F1"""
     fit: Literal["squash", "crop", "pad"] = "squash"
     """how images come to the size of the training: squash scales height and width apart; crop scales both alike and takes the middle; pad scales both alike and adds the median colour of the border"""  # noqa: E501
-    augment: Augment = unfolded(Augment(), "crop", "flip", "rotate", "stretch", "slant", *LOOKS)
+    augment: Augment = unfolded(
+        Augment(), "crop", "flip", "rotate", "stretch", "slant", "exposure", "shading", "contrast", "noise", "erase"
+    )
     mixup: float = 0.0
     """mix pairs of training images and their classes, by shares from Beta(α, α) with this α; 0 for none (Zhang et al. 2018)"""
     cutmix: float = 0.0

@@ -17,7 +17,7 @@ from pellucid._options import unfolded
 from pellucid.data.dataset import Batch, Dataset, Split
 from pellucid.data.draws import Draws
 from pellucid.data.targets import Label, Picture
-from pellucid.data.transforms import WARPS, Augment
+from pellucid.data.transforms import Augment
 from pellucid.errors import UsageError
 from pellucid.models import OutputKind
 from pellucid.tasks._answering import PredictOptions
@@ -62,7 +62,10 @@ class Compress(Task[Tensor, Coded, Picture]):
 
     weight: float = 0.012
     """λ at which the model is measured: bits per pixel that a squared error of one grey level (of 255) costs"""
-    augment: Augment = unfolded(Augment(), "flip", "turn", *WARPS, "exposure", "shading", "contrast", shift="crop")
+    augment: Augment = unfolded(
+        Augment(), "flip", "turn", "rotate", "scale", "stretch", "slant",
+        "exposure", "shading", "contrast", shift="crop",
+    )  # fmt: skip
 
     example: ClassVar[str] = "patches"
     example_options: ClassVar[Mapping[str, Any]] = {"epochs": 3}

@@ -21,7 +21,7 @@ from pellucid.data.draws import Draws
 from pellucid.data.fits import Fit
 from pellucid.data.mosaics import mosaic
 from pellucid.data.targets import Boxes, Frames, target_of
-from pellucid.data.transforms import LOOKS, WARPS, Augment
+from pellucid.data.transforms import Augment
 from pellucid.errors import DataError, UsageError, check_choice
 from pellucid.models import OutputKind, Regions
 from pellucid.tasks._answering import PredictOptions, Threshold
@@ -75,7 +75,10 @@ class Detect(Task[Tensor, Detected, Sought]):
     """how images come to the size of the training: squash scales height and width apart; pad scales both alike and adds the median colour of the border"""  # noqa: E501
     mosaic: float = 0.0
     """put this share of the training images together from parts of four images of their batch (Bochkovskiy et al. 2020)"""
-    augment: Augment = unfolded(Augment(), "crop", "flip", "turn", *WARPS, *LOOKS)
+    augment: Augment = unfolded(
+        Augment(), "crop", "flip", "turn", "rotate", "scale", "stretch", "slant",
+        "exposure", "shading", "contrast", "noise", "erase",
+    )  # fmt: skip
 
     example: ClassVar[str] = "scenes"
     example_options: ClassVar[Mapping[str, Any]] = {"flip": True, "epochs": 16, "batch_size": 16}

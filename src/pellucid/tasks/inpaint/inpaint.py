@@ -20,7 +20,7 @@ from pellucid.data.colour import unit
 from pellucid.data.dataset import Batch, Dataset, Split
 from pellucid.data.draws import Draws
 from pellucid.data.targets import Picture
-from pellucid.data.transforms import WARPS, Augment
+from pellucid.data.transforms import Augment
 from pellucid.errors import UsageError, check_choice
 from pellucid.models import OutputKind, Refines, _building
 from pellucid.tasks._answering import PredictOptions
@@ -95,7 +95,9 @@ class Inpaint(Task[Tensor, Picture, Picture]):
     """pretrained network of the perceptual loss: efficientnet_lite0, torchvision/NAME or timm/NAME"""
     adversarial: float = 0.0
     """weight of the adversarial loss; needs a model with a critic: pix2pix"""
-    augment: Augment = unfolded(Augment(), "crop", "flip", "turn", *WARPS, "exposure", "shading", "contrast")
+    augment: Augment = unfolded(
+        Augment(), "crop", "flip", "turn", "rotate", "scale", "stretch", "slant", "exposure", "shading", "contrast"
+    )
 
     flat: bool = learned(False)  # whether the model is dense: its output is a vector of pixels
 

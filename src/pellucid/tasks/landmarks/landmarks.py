@@ -19,7 +19,7 @@ from pellucid.data.dataset import Batch, Dataset, Split
 from pellucid.data.draws import Draws
 from pellucid.data.fits import Fit
 from pellucid.data.targets import Points, target_of
-from pellucid.data.transforms import LOOKS, WARPS, Augment
+from pellucid.data.transforms import Augment
 from pellucid.errors import DataError, PellucidWarning, UsageError, check_choice
 from pellucid.models import Frozen, OutputKind, _building
 from pellucid.tasks._answering import PredictOptions
@@ -70,7 +70,10 @@ class Landmarks(Task[Tensor, Placed, Placed]):
     """answer with the mean of the answers for the image and for its mirror image"""
     fit: Literal["squash", "crop", "pad"] = "squash"
     """how images come to the size of the training: squash scales height and width apart; crop scales both alike and takes the middle; pad scales both alike and adds the median colour of the border"""  # noqa: E501
-    augment: Augment = unfolded(Augment(), "flip", *WARPS, *LOOKS, shift="crop")
+    augment: Augment = unfolded(
+        Augment(), "flip", "rotate", "scale", "stretch", "slant",
+        "exposure", "shading", "contrast", "noise", "erase", shift="crop",
+    )  # fmt: skip
 
     kind: str = learned("heatmap")  # of the model's output
     count: int = learned(0)  # points an image

@@ -18,7 +18,7 @@ from pellucid.data.dataset import Batch, Dataset, Split
 from pellucid.data.draws import Draws
 from pellucid.data.fits import Fit
 from pellucid.data.targets import Boxes, Frames, target_of
-from pellucid.data.transforms import LOOKS, WARPS, Augment
+from pellucid.data.transforms import Augment
 from pellucid.errors import DataError, UsageError, check_choice
 from pellucid.models import OutputKind
 from pellucid.tasks._contract import Task
@@ -54,7 +54,10 @@ class Localize(Task[Tensor, Located, Located]):
     """weight of the loss of the box beside those of the object and the class; by default 20 for squared, 5 for smooth_l1, 2 for giou"""
     fit: Literal["squash", "crop", "pad"] = "squash"
     """how images come to the size of the training: squash scales height and width apart; crop scales both alike and takes the middle; pad scales both alike and adds the median colour of the border"""  # noqa: E501
-    augment: Augment = unfolded(Augment(), "crop", "flip", "turn", *WARPS, *LOOKS)
+    augment: Augment = unfolded(
+        Augment(), "crop", "flip", "turn", "rotate", "scale", "stretch", "slant",
+        "exposure", "shading", "contrast", "noise", "erase",
+    )  # fmt: skip
 
     views: Views = learned(Views())  # whose mean is answered
 

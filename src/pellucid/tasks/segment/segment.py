@@ -22,7 +22,7 @@ from pellucid.data.fits import Fit
 from pellucid.data.fitting import fit_maps
 from pellucid.data.scales import Scale
 from pellucid.data.targets import VOID, Mask, target_of
-from pellucid.data.transforms import LOOKS, WARPS, Augment
+from pellucid.data.transforms import Augment
 from pellucid.errors import DataError, UsageError, check_choice
 from pellucid.models import OutputKind
 from pellucid.tasks._contract import ModelMeasures, Task
@@ -66,7 +66,10 @@ class Segment(Task[Tensor, Mask, Mask]):
     """weight of the Dice loss beside that of the pixels (Milletari et al. 2016)"""
     fit: Literal["squash", "crop", "pad", "resize"] = "squash"
     """how images come to the size of the training, and answers back: squash (once named resize) scales height and width apart; pad scales both alike and adds void pixels; crop scales nothing: it trains on the middle of each image and takes others whole"""  # noqa: E501
-    augment: Augment = unfolded(Augment(), "crop", "flip", "turn", *WARPS, *LOOKS)
+    augment: Augment = unfolded(
+        Augment(), "crop", "flip", "turn", "rotate", "scale", "stretch", "slant",
+        "exposure", "shading", "contrast", "noise", "erase",
+    )  # fmt: skip
 
     weights: tuple[float, ...] = learned(())  # of the classes
     names: tuple[str, ...] = learned(())  # of the classes
