@@ -20,7 +20,7 @@ from pellucid.models import _building
 from pellucid.tasks.generate import Generate, energy, model_measures
 from pellucid.tasks.generate.diagnosis import SampleStatistics, diagnose
 from pellucid.tasks.generate.game import Game
-from pellucid.tasks.generate.reference import frechet, frechet_beside_floor
+from pellucid.tasks.generate.reference import Distances, frechet
 
 
 def game(objective: str = "non_saturating", **changes: object) -> Game:
@@ -178,10 +178,23 @@ def test_distance_beside_its_floor_is_one_floor_for_real_images_and_more_for_oth
         torch.randn(1000, 5, generator=rng),
         1 + torch.randn(1000, 5),
     )
-    found, floor, half = frechet_beside_floor(real, same, 0)
-    assert half == 500
-    assert found.mean() / floor.mean() == pytest.approx(1, abs=0.5)
-    assert frechet_beside_floor(real, other, 0)[0].mean() == pytest.approx(5, abs=0.7)
+    found = Distances.of(real, same, None, 0)
+    assert found.size == 500
+    assert found.training is None
+    assert found.generated.mean() / found.floor.mean() == pytest.approx(1, abs=0.5)
+    assert Distances.of(real, other, None, 0).generated.mean() == pytest.approx(5, abs=0.7)
+
+
+def test_training_images_of_another_distribution_lie_as_far_from_the_held_out_ones_as_a_generator_of_them() -> None:
+    rng = torch.Generator().manual_seed(0)
+    real = torch.randn(1000, 5, generator=rng)
+    learnt, training = (0.5 + torch.randn(1000, 5, generator=rng) for _ in range(2))
+    found = Distances.of(real, learnt, training, 0)
+    assert found.training is not None
+    assert found.training.mean() > 3 * found.floor.mean()
+    assert found.generated.mean() / found.training.mean() == pytest.approx(1, abs=0.2)
+    assert Distances.of(real, learnt, training[:499], 0).training is None
+    assert (Distances.of(real, learnt, None, 0).generated == found.generated).all()
 
 
 def samples(**changes: object) -> SampleStatistics:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from pellucid._spread import evenly_spread
-from pellucid.data.batches import store
+from pellucid.data.batches import Store, store
 from pellucid.data.dataset import Split
 from pellucid.data.draws import Draws
 from pellucid.data.targets import Label
@@ -21,7 +21,7 @@ from pellucid.tasks._metrics import Measure
 from pellucid.tasks.generate import figures
 from pellucid.tasks.generate.diagnosis import SampleStatistics, diagnose
 from pellucid.tasks.generate.options import GenerativeTask
-from pellucid.tasks.generate.reference import ReferenceClassifier, frechet_beside_floor
+from pellucid.tasks.generate.reference import Distances, ReferenceClassifier
 
 __all__ = ["arrays", "measure_model"]
 
@@ -75,24 +75,26 @@ def measure_model(
     if likelihood is not None:
         measures["nll"], details["importance_sampling"] = likelihood
     features = reference.features(real)  # (N, 64)
-    distances, floors, half = frechet_beside_floor(features, reference.features(generated), seed)
-    ratios = distances / max(floors.mean(), 1e-12)
-    ratio = float(distances.mean() / max(floors.mean(), 1e-12))
+    found = Distances.of(features, reference.features(generated), _others(reference, train, chosen, held_out), seed)
+    floor = found.floor.mean()
+    over_floor = _ratio(found.generated, floor, "Fréchet distance / floor")
+    ratio = over_floor.value
     samples = _statistics(task, model, reference, features, real, generated, training, ratio)
     state, sentence = diagnose(samples)
     covered = float(samples.covered.sum())
-    measures |= {
-        "frechet_over_floor": Measure(
-            ratio, float(ratios.min()), float(ratios.max()), "", "lower", "Fréchet distance / floor"
-        ),
-        "modes_covered": Measure(covered, math.nan, math.nan, "", "higher", "modes covered"),
-    }
+    measures["frechet_over_floor"] = over_floor
+    if found.training is not None:
+        measures["frechet_over_training"] = _ratio(
+            found.generated, found.training.mean(), "Fréchet distance / training images'"
+        )
+    measures["modes_covered"] = Measure(covered, math.nan, math.nan, "", "higher", "modes covered")
     details["samples"] = [
         {
             "verdict": state,
-            "Fréchet distance": float(f"{distances.mean():.4g}"),
-            "its floor": float(f"{floors.mean():.4g}"),
-            "sample size": half,
+            "Fréchet distance": float(f"{found.generated.mean():.4g}"),
+            "its floor": float(f"{floor:.4g}"),
+            "that of training images": None if found.training is None else float(f"{found.training.mean():.4g}"),
+            "sample size": found.size,
             "modes covered": f"{covered:.0f} of {len(reference.modes)}",
             "entropy, nats": f"{samples.entropy:.3f} (real {samples.real_entropy:.3f})",
             "spread / real": round(samples.spread, 3),
@@ -102,10 +104,15 @@ def measure_model(
         }
     ]
     words = (
-        f"100 samples from the prior. Fréchet distance {distances.mean():.3g}, {ratio:.2g} times its floor, of {half:,} samples "
-        f"in the 64 features of {reference.description}; the floor, {floors.mean():.3g}, is the distance between two disjoint "
-        "sets of as many held-out images."
+        f"100 samples from the prior. Fréchet distance {found.generated.mean():.3g}, {ratio:.2g} times its floor, of "
+        f"{found.size:,} samples in the 64 features of {reference.description}; the floor, {floor:.3g}, is the distance between "
+        "two disjoint sets of as many held-out images."
     )
+    if found.training is not None:
+        words += (
+            f" As many training images have {found.training.mean():.3g}: a generator learns their distribution, "
+            "and cannot be expected to come closer to the held-out one."
+        )
     pictures = [
         NamedFigure("samples", "Samples", words, figures.grid(generated[:100])),
         NamedFigure("health", "Health", sentence, figures.shares(samples.modes, samples.real, samples.generated)),
@@ -113,6 +120,22 @@ def measure_model(
         *task.code_figures(model, held_out, seed),
     ]
     return ModelMeasures(measures, details, pictures)
+
+
+def _ratio(distances: Floats, by: float, title: str) -> Measure:
+    """Distances over another one, with their range."""
+    ratios = distances / max(by, 1e-12)
+    return Measure(float(ratios.mean()), float(ratios.min()), float(ratios.max()), "", "lower", title)
+
+
+def _others(reference: ReferenceClassifier, train: Split, chosen: NDArray[np.int64], held_out: Store) -> Tensor | None:
+    """Features (N, 64) of training images that the classifier did not learn from; None where there are not enough."""
+    spare = np.setdiff1d(np.arange(len(train)), chosen)
+    if len(spare) < len(held_out) // 2:
+        return None
+    few = spare[evenly_spread(len(held_out), len(spare))]
+    images = _store(train.select(few), held_out.size, held_out.channels)
+    return torch.cat([reference.features(batch.images) for batch in images.batches(1000)])
 
 
 def _statistics(
@@ -199,6 +222,6 @@ def _chosen(split: Split, size: tuple[int, int] | None) -> NDArray[np.int64]:
     return evenly_spread(count, len(split))
 
 
-def _store(split: Split, size: tuple[int, int] | None, channels: int) -> Any:
+def _store(split: Split, size: tuple[int, int] | None, channels: int) -> Store:
     assert size is not None
     return store(split, size, channels, memory_share=1.0)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-__all__ = ["FEATURES", "ReferenceClassifier", "frechet", "frechet_beside_floor"]
+__all__ = ["FEATURES", "Distances", "ReferenceClassifier", "frechet"]
 
 FEATURES = 64
 """Width of the layer before the last, the features that samples are compared in."""
@@ -119,21 +119,40 @@ def frechet(one: Tensor, other: Tensor) -> float:
     return float(gap @ gap + np.trace(first) + np.trace(second) - 2 * shared)
 
 
-def frechet_beside_floor(real: Tensor, generated: Tensor, seed: int) -> tuple[Floats, Floats, int]:
-    """The Fréchet distances of generated and of other real images from real images, (5,) each, and the sample size of both.
+@final
+@dataclass(frozen=True)
+class Distances:
+    """Fréchet distances from real images at the same sample size, over random halves of these, (5,) each."""
 
-    The real features (N, D) are split into random halves five times. The floor is the distance between the halves; as many
-    generated features as a half has are compared with one of the halves.
-    """
-    rng = np.random.default_rng(seed)
-    half = min(len(real) // 2, len(generated))
-    distances, floors = [], []
-    for _ in range(_HALVINGS):
-        order, drawn = rng.permutation(len(real)), rng.permutation(len(generated))[:half]
-        known, unseen = real[order[:half]], real[order[half : 2 * half]]
-        distances.append(frechet(generated[drawn], known))
-        floors.append(frechet(unseen, known))
-    return np.array(distances), np.array(floors), half
+    generated: Floats
+    floor: Floats  # of the other half of the real images
+    training: Floats | None  # of training images; None where there are too few
+    size: int  # of each sample
+
+    @classmethod
+    def of(cls, real: Tensor, generated: Tensor, training: Tensor | None, seed: int) -> Distances:
+        """Compare features of generated, of other real and of training images with those of real ones, (N, D) each.
+
+        The real features are split into random halves five times. The floor is the distance between the halves; as many features
+        as a half has are drawn from the other sets, and compared with one of the halves.
+
+        >>> torch.manual_seed(0) and None
+        >>> found = Distances.of(torch.randn(400, 2), torch.randn(400, 2) + 1, torch.randn(400, 2), seed=0)
+        >>> bool(found.generated.min() > 10 * found.training.max()), found.size
+        (True, 200)
+        """
+        rng, apart = np.random.default_rng(seed), np.random.default_rng(seed + 1)
+        half = min(len(real) // 2, len(generated))
+        rows = []
+        for _ in range(_HALVINGS):
+            order, drawn = rng.permutation(len(real)), rng.permutation(len(generated))[:half]
+            known, unseen = real[order[:half]], real[order[half : 2 * half]]
+            sets = [generated[drawn], unseen]
+            if training is not None and len(training) >= half:
+                sets.append(training[apart.permutation(len(training))[:half]])
+            rows.append([frechet(features, known) for features in sets])
+        columns = np.array(rows).T
+        return cls(columns[0], columns[1], columns[2] if len(columns) > 2 else None, half)
 
 
 def _unit_range(images: Tensor) -> Tensor:
