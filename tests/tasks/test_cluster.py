@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -72,6 +73,7 @@ def test_deep_clusters_are_the_shapes(run: Run) -> None:
     found = evaluate(run, dataset())
     assert found["model"]["accuracy"]["value"] > 0.95
     assert found["model"]["stability"]["value"] > 0.8
+    assert 0.9 < found["model"]["shared_information"]["value"] <= math.log(3) + 1e-6
     assert {"nmi", "ari", "purity", "silhouette", "unlike", "silhouette_of_pairs"} <= set(found["model"])
     assert len(found["baselines"]) == 3
     assert [row["seed"] for row in found["details"]["seeds"]][-2:] == ["mean", "spread"]

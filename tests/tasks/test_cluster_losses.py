@@ -6,7 +6,9 @@ from __future__ import annotations
 import torch
 
 from pellucid.models._kept import Kept
+from pellucid.models.embedding_autoencoder import EmbeddingAutoencoder
 from pellucid.tasks.cluster import scan, training
+from pellucid.tasks.cluster.cluster import Cluster
 
 
 def test_the_target_of_an_image_is_that_of_its_neighbours() -> None:
@@ -133,3 +135,26 @@ def test_unlike_sizes_cost_and_equal_ones_do_not() -> None:
     costs = [float(scan.losses(inner, code, torch.arange(4), True)[1]) for code in (one, other)]
     assert abs(costs[1]) < 1e-6
     assert 0.69 < costs[0] < 0.6932, "all in one of two: log 2"
+
+
+def test_scan_shows_the_decoder_one_view_and_its_error_no_longer_shapes_drawn_codes() -> None:
+    torch.manual_seed(0)
+    model, images = EmbeddingAutoencoder(1, 1, (8, 8), widths=(4,), latent=3), torch.rand(4, 1, 8, 8)
+    truth = training.Views(images, images.flip(3), torch.arange(4), torch.full((4,), -1))
+    task = Cluster(method="scan", clusters=2, contrast=1e-12, pull=0.0, balance=0.0)
+    for drawn in (False, True):
+        if drawn:
+            centres = torch.nn.functional.normalize(torch.randn(2, 3), dim=1)
+            model.kept.put(drawn=torch.ones(1), centres=centres, scale=torch.ones(()))
+            model.kept.put(near=torch.tensor([[1], [0], [3], [2]]), shares=torch.full((4, 2), 0.5))
+        model.zero_grad()
+        seen = []
+        with model.decoder.register_forward_pre_hook(lambda _, given, seen=seen: seen.append(len(given[0]))):
+            training.losses(task, model, images, truth)["loss"].backward()
+        assert seen == [4]
+        encoder, decoder = (
+            sum(float(p.grad.abs().sum()) for p in part.parameters() if p.grad is not None)
+            for part in (model.encoder, model.decoder)
+        )
+        assert decoder > 0.01
+        assert (encoder < 1e-6) == drawn

@@ -153,18 +153,6 @@ def test_every_criterion_finds_four_clear_groups(criterion: str) -> None:
     assert np.isfinite(values).all()
 
 
-def test_a_graph_of_neighbours_parts_what_no_centres_can() -> None:
-    """A ring around a ball: their middles coincide."""
-    turn = np.linspace(0, 2 * np.pi, 200, endpoint=False)
-    ring = np.stack([np.cos(turn), np.sin(turn)], 1) * 5
-    codes = np.concatenate([blobs([(0, 0)], each=200, width=0.5), ring]).astype(np.float32)
-    # the graph's groups come back as their mean codes, which here both lie in the middle
-    centres = methods.spectral(codes, 2, seed=0)["centres"].numpy()
-    assert np.linalg.norm(centres, axis=1).max() < 0.6
-    by_centres = methods.kmeans(codes, 2, seed=0)["centres"].numpy()
-    assert np.linalg.norm(by_centres, axis=1).max() > 1
-
-
 def test_the_reach_of_a_cluster_leaves_the_stated_share_outside() -> None:
     codes = torch.from_numpy(blobs([(0, 0), (9, 9)], each=1000))
     found = methods.assign(codes, {"centres": torch.tensor([[0.0, 0.0], [9.0, 9.0], [99.0, 99.0]])})

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From codes to clusters: k-means, Gaussian mixtures and spectral clustering, the number of clusters, and limits for outliers."""
+"""From codes to clusters: k-means and Gaussian mixtures, the number of clusters, and limits for outliers."""
 
 from __future__ import annotations
 
@@ -7,24 +7,20 @@ import math
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, final
+from typing import final
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-__all__ = ["CRITERIA", "Assignment", "assign", "choose", "kmeans", "mixture", "neighbours", "reaches", "spectral"]
+__all__ = ["CRITERIA", "Assignment", "assign", "choose", "kmeans", "mixture", "nearest", "neighbours", "reaches"]
 
 CRITERIA = ("silhouette", "gap", "bic")
 RESTARTS = 10
 _CHOSEN_ON = 3000  # codes on which the number of clusters is chosen
 _REFERENCES = 5  # uniform samples behind each gap
 _NEIGHBOURS = 10  # over which an image's soft assignment is averaged
-_GRAPH_NEIGHBOURS = 20  # of spectral clustering
-_SCALE_NEIGHBOUR = 7  # whose distance is the local width (Zelnik-Manor & Perona 2004, sec. 3)
-_EXTRA = (0, 2, 4)  # eigenvectors beyond the number of clusters
-_DENSE = 300  # codes up to which all eigenvectors are computed
 _FLOOR = 1e-4  # share of the mean variance that is added to each variance of a mixture
 
 Codes = NDArray[np.float32]
@@ -107,60 +103,6 @@ def mixture(codes: Codes, k: int, seed: int, start: Codes) -> dict[str, Tensor]:
     return {name: torch.from_numpy(np.asarray(value, np.float32)) for name, value in kept.items()}
 
 
-def spectral(codes: Codes, k: int, seed: int) -> dict[str, Tensor]:
-    """The mean codes of the clusters of a nearest-neighbour graph: spectral clustering (Ng, Jordan & Weiss 2001).
-
-    An edge has the weight exp(−d²/(σᵢσⱼ)), where σᵢ is the distance to the seventh neighbour (Zelnik-Manor & Perona 2004);
-    k-means clusters the rows of the leading eigenvectors, normalised to length 1. Clusters need not be round.
-
-    We deviate from the paper in the number of eigenvectors. A small group far from all others takes up one of its own, and two
-    clusters then share another: so k, k + 2 and k + 4 eigenvectors are tried, and the partition with the smallest normalised
-    cut is kept (Shi & Malik 2000, eq. 2).
-
-    >>> turn = np.linspace(0, 6, 60)[:, None]
-    >>> rings = np.concatenate([np.hstack([np.cos(turn), np.sin(turn)]) * r + [x, 0] for r, x in ((1, 0), (1, 9))])
-    >>> sorted(spectral(rings.astype(np.float32), 2, seed=0)["centres"][:, 0].round().abs().tolist())
-    [0.0, 9.0]
-    """
-    from scipy.sparse import csr_array, diags_array
-    from scipy.sparse.linalg import eigsh
-    from sklearn.cluster import KMeans
-
-    images = len(codes)
-    near = min(_GRAPH_NEIGHBOURS, images - 1)
-    distances, places = _nearest(codes, near)  # (N, near) each
-    width = np.maximum(distances[:, min(_SCALE_NEIGHBOUR, near) - 1], 1e-12)  # (N,)
-    weights = np.exp(-(distances**2) / (width[:, None] * width[places]))
-    rows = np.repeat(np.arange(images), near)
-    graph = csr_array((weights.ravel(), (rows, places.ravel())), shape=(images, images))
-    graph = graph.maximum(graph.T)  # neighbours if either is among the other's nearest
-    degrees = np.maximum(np.asarray(graph.sum(1)).ravel(), 1e-12)
-    scale = diags_array(1 / np.sqrt(degrees))
-    laplacian = scale @ graph @ scale  # D^−½·W·D^−½, whose largest eigenvalues matter
-    most = min(k + _EXTRA[-1], images)
-    if images <= _DENSE:
-        vectors = np.linalg.eigh(laplacian.toarray())[1][:, -most:]
-    else:
-        values, vectors = eigsh(laplacian, k=most, which="LA", tol=1e-3, v0=np.ones(images))
-        vectors = vectors[:, np.argsort(values)]
-    partitions = []
-    for extra in _EXTRA:
-        leading = vectors[:, -min(k + extra, most) :]
-        leading = leading / np.maximum(np.linalg.norm(leading, axis=1, keepdims=True), 1e-12)
-        labels = KMeans(k, n_init=RESTARTS, random_state=seed).fit_predict(leading)
-        partitions.append((_normalised_cut(graph, degrees, labels, k), labels))
-    labels = min(partitions, key=lambda pair: pair[0])[1]
-    means = [codes[labels == group].mean(0) if (labels == group).any() else codes[group] for group in range(k)]
-    return {"centres": torch.from_numpy(np.stack(means).astype(np.float32))}
-
-
-def _normalised_cut(graph: Any, degrees: Floats, labels: NDArray[np.int32], k: int) -> float:
-    """The sum over the clusters of the share of their edges' weight that leads out of them."""
-    member = np.eye(k)[labels]  # (N, k)
-    inside, whole = (member * (graph @ member)).sum(0), degrees @ member
-    return float((1 - inside / np.maximum(whole, 1e-12)).sum())
-
-
 def neighbours(codes: Codes) -> NDArray[np.int64]:
     """(N, 11): the positions of each code (N, D) itself and of its ten nearest neighbours; fewer where there are fewer.
 
@@ -168,10 +110,10 @@ def neighbours(codes: Codes) -> NDArray[np.int64]:
     [[0, 1, 2], [1, 0, 2], [2, 1, 0]]
     """
     near = min(_NEIGHBOURS, len(codes) - 1)
-    return np.hstack([np.arange(len(codes))[:, None], _nearest(codes, near)[1]])
+    return np.hstack([np.arange(len(codes))[:, None], nearest(codes, near)[1]])
 
 
-def _nearest(codes: Codes, near: int) -> tuple[Floats, NDArray[np.int64]]:
+def nearest(codes: Codes, near: int) -> tuple[Floats, NDArray[np.int64]]:
     """Distances and positions (N, near) of the nearest other codes."""
     from sklearn.neighbors import NearestNeighbors
 

@@ -32,7 +32,7 @@ _SEEDS = 5  # partitions that are compared
 def measure_model(
     task: ClusterTask, model: nn.Module, train: Split, test: Split, size: tuple[int, int], seed: int
 ) -> ModelMeasures:
-    """Silhouette over pairs, stability over seeds, sizes of the clusters, and pictures."""
+    """Silhouette over pairs, what neighbours told of each other at the start, stability over seeds, sizes of the clusters, and pictures."""
     unit = task.agreement > 0
     images, codes, labels, prediction = _predicted(task, model, test, size, unit)
     clusters = prediction.cluster.numpy()
@@ -43,6 +43,9 @@ def measure_model(
     details: dict[str, Any] = {}
     kept = unwrapped(model).kept
     k = len(kept["centres"])
+    if "information" in kept:
+        title = "information shared by neighbours' clusters"
+        measures["shared_information"] = Measure(float(kept["information"]), np.nan, np.nan, "nats", title=title)
     known = _predicted(task, model, train, size, unit)[1] if len(train) else codes
     if len(known) >= 2 * k:
         rows, partitions = _reseeded(task, known.numpy(), codes, labels, k, seed)
