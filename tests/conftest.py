@@ -7,6 +7,7 @@ import gc
 import signal
 import threading
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -45,6 +46,16 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """No test reads or writes the user's cache."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PELLUCID_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _embedded_datasets_once() -> Iterator[None]:
+    """Each is drawn once per process, which otherwise keeps two: drawing all of them takes a quarter of a minute."""
+    from pellucid.data.embedded import embedded
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(embedded, "load", lru_cache(maxsize=None)(embedded.load.__wrapped__))
         yield
 
 

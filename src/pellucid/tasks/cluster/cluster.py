@@ -90,6 +90,16 @@ class Cluster(Task[Tensor, ClusterPrediction, Views]):
 
     found: Light | None = learned(None)  # in the training images, for the options of light that are None
 
+    recipes: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "thorough": {
+            "method": "scan",
+            "erase": 0.35,
+            "widths": (32, 64, 128),
+            "latent": 32,
+            "batch_size": 256,
+            "epochs": 16,
+        }
+    }
     example: ClassVar[str] = "glyphs"
     example_options: ClassVar[Mapping[str, Any]] = {"clusters": 36, "epochs": 30}
     default_model: ClassVar[str] = "embedding_autoencoder"

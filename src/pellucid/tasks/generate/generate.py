@@ -81,7 +81,8 @@ class Generate(TaskFamily):
             "schedule": "cosine",
             "warmup": 5.0,
             "ema": 0.999,
-        }
+        },
+        "thorough_gan": {"model": "conv_gan", "penalty": 0.02, "batch_size": 128, "epochs": 10, "ema": 0.999},
     }
     default_model: ClassVar[str] = "gan"
     accepts: ClassVar[tuple[OutputKind, ...]] = ("distribution", "adversarial")
