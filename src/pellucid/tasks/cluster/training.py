@@ -91,12 +91,13 @@ def losses(task: ClusterTask, model: nn.Module, input: Tensor, truth: Views) -> 
         code, picture = codes_and_pictures(model, input, unit)
         reconstruction = _relative_error(picture, input)
         return {"loss": reconstruction, "reconstruction": reconstruction}
-    shown = None
-    if task.method == "scan":
-        # a decoder that sees half of the views is as good, and takes half of the time; clusters are not drawn to it
-        drawn, images = "drawn" in inner.kept, len(input)
-        shown = lambda code: code[:images].detach() if drawn else code[:images]  # noqa: E731
-    code, picture = codes_and_pictures(model, torch.cat([input, truth.other]) if unit else input, unit, shown)
+
+    def first_view(code: Tensor) -> Tensor:
+        """Half of the views teach a decoder as well, in half of the time; once clusters are drawn, they are not drawn to it."""
+        return code[: len(input)].detach() if "drawn" in inner.kept else code[: len(input)]
+
+    views = torch.cat([input, truth.other]) if unit else input
+    code, picture = codes_and_pictures(model, views, unit, first_view if task.method == "scan" else None)
     # similar codes differ in digits that bf16 products would round away
     with torch.autocast(input.device.type, enabled=False):
         return _training_losses(task, inner, code, picture, truth)
