@@ -19,8 +19,8 @@ _NEIGHBOURS = 20
 _SCALE_NEIGHBOUR = 7  # whose distance is the local width (Zelnik-Manor & Perona 2004, sec. 3)
 _EXTRA = (0, 2, 4)  # eigenvectors beyond the number of clusters
 _TIMES = (8, 16, 32)  # of diffusion
-_MOST = 4  # eigenvectors of diffusion per cluster
-_SEEDS = 5  # partitions of each embedding
+_PER_CLUSTER, _MOST = 4, 64  # eigenvectors of diffusion, if there are not more clusters
+_SEEDS, _SEEDED = 5, 100  # partitions of each embedding, at most, and the clusters of all of them together
 _RESTARTS = 3  # of k-means for each partition
 _DENSE = 300  # codes up to which all eigenvectors are computed
 
@@ -55,7 +55,7 @@ def spectral(codes: Codes, k: int, seed: int) -> dict[str, Tensor]:
     partitions = [
         KMeans(k, n_init=_RESTARTS, random_state=seed + place).fit_predict(rows)
         for rows in _embeddings(graph, k)
-        for place in range(_SEEDS)
+        for place in range(max(1, min(_SEEDS, _SEEDED // k)))
     ]
     shared = [round(shared_information(graph, labels, k), 4) for labels in partitions]  # equal but for rounding
     labels = partitions[int(np.argmax(shared))]
@@ -110,7 +110,7 @@ def _embeddings(graph: Any, k: int) -> Iterator[Floats]:
     degrees = np.maximum(np.asarray(graph.sum(1)).ravel(), 1e-12)
     scale = diags_array(1 / np.sqrt(degrees))
     laplacian = scale @ graph @ scale  # D^−½·W·D^−½, whose largest eigenvalues matter
-    most = min(max(_MOST * k, k + _EXTRA[-1]), images)
+    most = min(max(k + _EXTRA[-1], min(_PER_CLUSTER * k, _MOST)), images)
     if images <= max(_DENSE, most + 1):
         values, vectors = np.linalg.eigh(laplacian.toarray())
     else:
