@@ -75,7 +75,7 @@ def fit(codes: NDArray[Any], method: Method = "tsne", perplexity: float = 30.0, 
     perplexity = float(min(perplexity, max(1.0, (len(codes) - 1) / 3)))
     mean, components = _principal(codes)
     if method == "tsne":
-        places = _tsne(codes, perplexity, seed)
+        places = _tsne(codes, perplexity, seed, (codes - mean) @ components.T)
     elif method == "umap":
         places = _umap(codes, perplexity, seed)
     else:
@@ -113,31 +113,39 @@ def place(chart: Map, codes: NDArray[Any], index: Index | None = None) -> NDArra
 
 def _principal(codes: NDArray[np.float32]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """The mean (D,) and the two directions of most variance (2, D), the largest entry of each positive."""
+    from scipy.linalg import eigh
+
     exact = codes.astype(np.float64)
     mean = exact.mean(0)
     exact -= mean
-    if exact.shape[1] <= len(exact):  # the smaller of the two problems
-        directions = np.linalg.eigh(exact.T @ exact)[1].T[::-1][:2]  # eigenvalues come in ascending order
-    else:
-        directions = np.linalg.svd(exact, full_matrices=False)[2][:2]
+    wide = exact.shape[1] > len(exact)
+    products = exact @ exact.T if wide else exact.T @ exact  # the smaller of the two problems
+    last = len(products) - 1  # eigenvalues come in ascending order
+    directions = eigh(products, subset_by_index=(max(0, last - 1), last), overwrite_a=True, check_finite=False)[1].T[::-1]
+    if wide:
+        directions = directions @ exact
+        spread = np.linalg.norm(directions, axis=1, keepdims=True)
+        # codes on a line have one direction, and what rounding leaves of a second lies along the first
+        directions = np.divide(directions, spread, out=np.zeros_like(directions), where=spread > 1e-7 * spread.max())
     if len(directions) < 2:  # codes of a single number
         directions = np.concatenate([directions, np.zeros_like(directions)])
     largest = np.take_along_axis(directions, np.abs(directions).argmax(1)[:, None], 1)
     return mean, directions * np.where(largest < 0, -1.0, 1.0)
 
 
-def _tsne(codes: NDArray[np.float32], perplexity: float, seed: int) -> NDArray[np.float64]:
+def _tsne(
+    codes: NDArray[np.float32], perplexity: float, seed: int, projected: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """The map that t-SNE makes of codes, from their PCA (N, 2) on."""
     from openTSNE import TSNE
     from openTSNE.affinity import PerplexityBasedNN
-    from openTSNE.initialization import pca
+    from openTSNE.initialization import jitter, rescale
     from openTSNE.nearest_neighbors import PrecomputedNeighbors
 
     near = Index(codes).search(codes, max(2, int(3 * perplexity)), np.arange(len(codes)))
     threads = 1 if len(codes) <= _FEW else torch.get_num_threads()
     affinities = PerplexityBasedNN(knn_index=PrecomputedNeighbors(*near), perplexity=perplexity, n_jobs=threads)
-    # openTSNE initialises with two principal components, which a single number does not have
-    wide = codes if codes.shape[1] > 1 else np.concatenate([codes, np.zeros_like(codes)], 1)
-    start = pca(wide.astype(np.float64), random_state=seed)
+    start = jitter(rescale(projected), random_state=seed)  # as openTSNE's own `pca` has it
     common: dict[str, Any] = {"perplexity": perplexity, "n_jobs": threads, "random_state": seed}
     if len(codes) <= exact.MOST and exact.available():
         with exact.objective(threads) as objective:
