@@ -55,3 +55,25 @@ def test_it_keeps_words_and_dots_per_inch() -> None:
 
 def test_an_empty_figure_is_white() -> None:
     assert not inked(drawn(Figure(figsize=(1, 1), layout="constrained"))).any()
+
+
+@pytest.mark.parametrize("dpi", [100, 200])
+def test_pictures_that_are_measured_without_being_drawn_are_where_a_tight_box_has_them(dpi: int) -> None:
+    def tiles() -> Figure:
+        figure = Figure(figsize=(4, 3), dpi=100)
+        for place in range(3):
+            axes = figure.add_axes((0.1 + 0.3 * place, 0.4, 0.25, 0.5))
+            axes.imshow(np.arange(12.0).reshape(4, 3) + place)  # keeps its pixels square, and so moves in its axes
+            axes.set(title=f"tile {place} with a long title")
+            axes.set_visible(place != 1)
+        hidden = figure.add_axes((0, 0, 1, 0.1)).imshow(np.zeros((2, 9)))
+        hidden.set_visible(False)
+        hidden.axes.set_axis_off()
+        return figure
+
+    tight, figure = io.BytesIO(), tiles()
+    tiles().savefig(tight, format="png", dpi=dpi, bbox_inches="tight", facecolor="white")
+    with Image.open(io.BytesIO(drawn(figure, dpi))) as one, Image.open(tight) as other:
+        assert (np.asarray(one) == np.asarray(other)).all()
+    assert figure.dpi == 100
+    assert [image.get_visible() for axes in figure.axes for image in axes.images] == [True, True, True, False]

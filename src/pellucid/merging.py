@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from pellucid._png import drawn
 from pellucid.errors import RunError, UsageError
 from pellucid.files import make_folder, write_atomically, write_json
 from pellucid.inference import evaluate
@@ -129,7 +130,7 @@ def merge(
     write_json(folder / "merging.json", [_record(row) for row in rows])
     for name, figure in (("merging", _plot(rows, run.main.key)), ("filters", _tiles(pictures, run))):
         with write_atomically(folder / f"{name}.png") as draft:
-            figure.savefig(draft, format="png", bbox_inches="tight", facecolor="white")
+            draft.write_bytes(drawn(figure))
     return rows
 
 

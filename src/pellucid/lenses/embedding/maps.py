@@ -121,7 +121,8 @@ def _principal(codes: NDArray[np.float32]) -> tuple[NDArray[np.float64], NDArray
     wide = exact.shape[1] > len(exact)
     products = exact @ exact.T if wide else exact.T @ exact  # the smaller of the two problems
     last = len(products) - 1  # eigenvalues come in ascending order
-    directions = eigh(products, subset_by_index=(max(0, last - 1), last), overwrite_a=True, check_finite=False)[1].T[::-1]
+    _, columns = eigh(products, subset_by_index=(max(0, last - 1), last), overwrite_a=True, check_finite=False)
+    directions = columns.T[::-1]
     if wide:
         directions = directions @ exact
         spread = np.linalg.norm(directions, axis=1, keepdims=True)

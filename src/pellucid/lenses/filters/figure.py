@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pellucid._png import drawn
 from pellucid.lenses._parts import Network
 from pellucid.lenses.filters.layers import Layer
 from pellucid.lenses.filters.search import Excited
@@ -144,9 +144,7 @@ def images_page(
 
 def png(page: Page) -> bytes:
     """A page as the bytes of a PNG file."""
-    held = io.BytesIO()
-    page.drawn().savefig(held, format="png", dpi=200, bbox_inches="tight", facecolor="white")
-    return held.getvalue()
+    return drawn(page.drawn(), 200)
 
 
 def _weights(page: Page, weights: Weights, shown: int, letter: str) -> None:

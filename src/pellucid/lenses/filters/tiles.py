@@ -50,14 +50,16 @@ class Page:
     def drawn(self) -> Figure:
         """The page as a figure."""
         from matplotlib.figure import Figure
+        from matplotlib.image import AxesImage
 
         tall = self.bottom + 0.05
         figure = Figure(figsize=(self.width, tall), dpi=150)
         axes = figure.add_axes((0, 0, 1, 1))
-        for pixels, x, y, width, height, smooth in self._pictures:
-            axes.imshow(
-                pixels, extent=(x, x + width, y + height, y), aspect="auto", interpolation=None if smooth else "nearest"
-            )
+        for pixels, x, y, width, height, smooth in self._pictures:  # imshow would also fit the axes to each of them
+            place = (x, x + width, y + height, y)
+            shown = AxesImage(axes, extent=place, interpolation=None if smooth else "nearest")
+            shown.set_data(pixels)
+            axes.add_artist(shown)
         for words, x, y, size, style in self._words:
             axes.text(x, y, words, fontsize=size, parse_math=False, **{"va": "bottom", **style})
         axes.set(xlim=(0, self.width), ylim=(tall, 0))

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import io
 import shutil
 from collections import Counter
 from collections.abc import Sequence
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from pellucid._contact import TILES, as_bytes
+from pellucid._png import drawn
 from pellucid.data.batches import store
 from pellucid.data.colour import to_channels
 from pellucid.data.fits import Fit
@@ -68,13 +68,11 @@ def answer(task: ClusterTask, model: nn.Module, images: Any, options: ClusterOpt
         if options.place:
             extra = _placed(task, model, tree, labels, names, options.place)
         figure = dendrogram.draw(tree, labels, pictures)
-        drawn = io.BytesIO()
-        figure.savefig(drawn, format="png", bbox_inches="tight", facecolor="white")
         extra.append(
             {
                 "name": f"dendrogram-{options.hierarchy}",
                 "images": len(tree),
-                "content": drawn.getvalue(),
+                "content": drawn(figure),
                 "suffix": ".png",
             }
         )
