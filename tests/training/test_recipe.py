@@ -6,6 +6,7 @@ from __future__ import annotations
 import math
 from itertools import pairwise
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -102,13 +103,14 @@ def test_a_frozen_whole_has_nothing_to_train() -> None:
 def test_the_average_is_the_exponential_one_and_copies_buffers() -> None:
     model = nn.BatchNorm1d(1)
     average = Average(model, decay=0.75)
-    expected = 1.0
-    for value in (2.0, 5.0, -1.0):
+    values = (2.0, 5.0, -1.0)
+    for step, value in enumerate(values, start=1):
         nn.init.constant_(model.weight, value)
         assert model.running_mean is not None
         model.running_mean.fill_(value)
-        average.update(model)
-        expected = 0.75 * expected + 0.25 * value
+        average.update(model, step)
+    # each step counts 0.75 of the one after it, and what the training began with counts nothing
+    expected = np.average(values, weights=[0.75**2, 0.75, 1])
     assert average.model.weight.item() == pytest.approx(expected)  # type: ignore[union-attr,operator]
     assert average.model.running_mean.item() == -1.0  # type: ignore[union-attr,operator]
 

@@ -88,7 +88,7 @@ def test_a_saved_state_takes_the_steps_that_the_first_one_takes(tmp_path: Path) 
             take_step(state.learner, *state.feed.batch(state.step), rate=0.05)
             state.step += 1
             assert state.average is not None
-            state.average.update(state.model)
+            state.average.update(state.model, state.step)
         return {name: value.clone() for name, value in (*state.model.state_dict().items(),)} | {
             f"average/{name}": value.clone() for name, value in state.evaluated.state_dict().items()
         }

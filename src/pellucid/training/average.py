@@ -16,13 +16,17 @@ __all__ = ["Average"]
 class Average:
     """The exponential moving average of a model's parameters; buffers are copied (Polyak & Juditsky 1992).
 
+    It averages the weights after each step, and not those before the first: the sum is divided by the shares that are in it
+    (as by Kingma & Ba 2015, section 3). So a training of few steps is not held back by weights drawn at random.
+
     >>> layer = nn.Linear(1, 1, bias=False)
     >>> average = Average(layer, decay=0.5)
-    >>> with torch.no_grad():
-    ...     before = layer.weight.item(); _ = layer.weight.add_(1.0)
-    >>> average.update(layer)
-    >>> round(average.model.weight.item() - before, 6)
-    0.5
+    >>> for step, value in ((1, 3.0), (2, 6.0)):
+    ...     _ = layer.weight.data.fill_(value)
+    ...     average.update(layer, step)
+    ...     print(average.model.weight.item())
+    3.0
+    5.0
     """
 
     def __init__(self, model: nn.Module, decay: float) -> None:
@@ -30,10 +34,11 @@ class Average:
         self.model = copy.deepcopy(model).requires_grad_(False)
 
     @torch.no_grad()
-    def update(self, model: nn.Module) -> None:
-        """Move the average (1 − decay) of the way to the model."""
+    def update(self, model: nn.Module, step: int) -> None:
+        """Move the average towards the model as it is after so many steps, from 1 on: by (1 − decay) of the way in the long run."""
+        share = (1 - self.decay) / (1 - self.decay**step)
         mine: list[Tensor] = list(self.model.parameters())
-        torch._foreach_lerp_(mine, [parameter.detach() for parameter in model.parameters()], 1 - self.decay)
+        torch._foreach_lerp_(mine, [parameter.detach() for parameter in model.parameters()], share)
         # batch-norm statistics are running means already
         for own, its in zip(self.model.buffers(), model.buffers(), strict=True):
             own.copy_(its)

@@ -129,7 +129,7 @@ def _loop(state: State, folder: Folder, history: History, stop: threading.Event)
             )  # each player: forward, backward, clip, optimiser step
         state.step += 1
         if state.average is not None:
-            state.average.update(state.model)
+            state.average.update(state.model, state.step)
         history.log(updates, rate)
         epoch_done = state.step % plan.steps_per_epoch == 0
         if epoch_done:
