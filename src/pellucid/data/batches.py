@@ -21,6 +21,7 @@ from pellucid.data.decoding.pictures import resize
 from pellucid.data.disk import Kept, free_disk
 from pellucid.data.fits import Filling, Fit, inside
 from pellucid.data.fitting import border, fit_array, framed, placements
+from pellucid.data.parts import Parts
 from pellucid.data.scales import Bits
 from pellucid.data.targets import Boxes, Frames, Target
 from pellucid.errors import DataError
@@ -263,6 +264,9 @@ def _fill(into: NDArray[Any], images: Images, channels: int, fit: Way) -> None:
     if faults:
         if isinstance(images, Files):
             remember_faults(images.sources, faults)
+        elif isinstance(images, Parts) and isinstance(images.images, Files):
+            faults = {int(images.owners[part]): fault for part, fault in faults.items()}
+            remember_faults(images.images.sources, faults)
         sentences = list(faults.values())
         more = f" ({len(sentences) - 3} more cannot be read.)" if len(sentences) > 3 else ""
         raise DataError(" ".join(sentences[:3]) + more + " Give the same command again to train without them.")

@@ -141,7 +141,7 @@ class Task(_Member, Generic[Input, Prediction, Truth]):
 
     @property
     def crops(self) -> bool:
-        """Whether training takes the middle of larger images; else they are resized, also where answers keep their size."""
+        """Whether training takes parts of larger images; else they are resized, also where answers keep their size."""
         return self.keeps_size
 
     @property

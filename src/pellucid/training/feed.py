@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from pellucid.data.batches import Store, Way, store
-from pellucid.data.dataset import Batch
+from pellucid.data.dataset import Batch, Split
 from pellucid.data.draws import Draws, mix
+from pellucid.data.parts import Parts, in_parts
 from pellucid.tasks import ReadsPages
 from pellucid.training.plan import Plan
 
@@ -36,11 +37,19 @@ class Feed:
         channels, fingerprint, deep = plan.dataset.channels, plan.dataset.fingerprint, plan.task.restores
         part = plan.recipe.part
         self.train: Store = store(
-            plan.train, plan.size, channels, fit=fit, deep=deep, fingerprint=f"{fingerprint}-train{part}"
+            plan.train,
+            plan.size,
+            channels,
+            fit=fit,
+            deep=deep,
+            fingerprint=f"{fingerprint}-train{part}{_cut(plan.train)}",
         )
         val = plan.dataset.splits["val"]
+        val = in_parts(val, plan.size) if plan.task.crops else val
         self.val: Store | None = (
-            store(val, plan.size, channels, fit=fit, deep=deep, fingerprint=f"{fingerprint}-val") if len(val) else None
+            store(val, plan.size, channels, fit=fit, deep=deep, fingerprint=f"{fingerprint}-val{_cut(val)}")
+            if len(val)
+            else None
         )
 
     def order(self, epoch: int) -> Tensor:
@@ -79,3 +88,8 @@ class Feed:
     def validation_batches(self) -> int:
         """Batches of validation images, over all processes."""
         return -(-len(self.val or ()) // self._plan.recipe.batch_size)
+
+
+def _cut(split: Split) -> str:
+    """What tells parts of images from their middles in the cache."""
+    return f"-parts{len(split)}" if isinstance(split.images, Parts) else ""

@@ -21,6 +21,7 @@ from pellucid.data.dataset import Dataset, Split
 from pellucid.data.draws import mix
 from pellucid.data.fitting import with_fit
 from pellucid.data.limiting import limited
+from pellucid.data.parts import Parts, in_parts
 from pellucid.data.scales import FORMER
 from pellucid.data.scaling import scaled
 from pellucid.data.sizing import training_size
@@ -112,8 +113,9 @@ class Plan:
         dataset, read = settings.task.read(scaled(opened, scale) if opened is source else opened)
         dataset = with_fit(dataset, read.fitting)
         train = _limited(dataset, recipe)
-        global_batch, rows = _division(len(train), recipe, processes, isinstance(read, MultiPlayer))
         size = training_size(dataset, recipe.size, read.crops, read.longest)
+        train = in_parts(train, size) if read.crops else train
+        global_batch, rows = _division(len(train), recipe, processes, isinstance(read, MultiPlayer))
         # of what was asked for, not of what the weights imply: these may be gone once the run goes on
         hooks = hooks or Hooks()
         place = Path(out) if out is not None else _default_path(settings, dataset, hooks)
@@ -164,6 +166,7 @@ class Plan:
             "model": dict(self.model),
             "data": self.dataset.record,
             "recipe": dataclasses.asdict(self.recipe),
+            **({"parts": len(self.train)} if isinstance(self.train.images, Parts) else {}),
             **({"hooks": self.hooks.record} if self.hooks.record else {}),
             "processes": self.accelerator.num_processes,
             "global_batch": self.global_batch,

@@ -67,7 +67,7 @@ class Recipe:
     compile: bool = False
     """compile the model with torch.compile"""
     size: tuple[int, ...] = ()
-    """height and width of the training images in px, one number for a square; images of other sizes are scaled to it, height and width each by itself unless --fit says otherwise, and tasks that restore pictures train on their middle instead; by default their own if they all share one of at most 256 px"""  # noqa: E501
+    """height and width of the training images in px, one number for a square; images of other sizes are scaled to it, height and width each by itself unless --fit says otherwise, and tasks that restore pictures train on parts of this size instead; by default their own if they all share one of at most 256 px"""  # noqa: E501
     range: tuple[float, ...] = ()
     """the value that is black and the one that is white in images with more than 8 bits; by default those that their bits hold"""
     limit: int | None = None

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+from pellucid.data.parts import Parts
 from pellucid.tasks import LearnsFromImages
 from pellucid.training.state import State
 
@@ -39,6 +40,10 @@ class Terminal:
         if self._shown:
             for note in plan.dataset.notes:
                 self._print(f"[dim]note[/]  {escape(note)}", highlight=False)
+            if isinstance(plan.train.images, Parts):
+                whole, (height, width) = len(plan.train.images.images), plan.size
+                cut = f"{whole:,} images are cut into {len(plan.train):,} parts of {width}×{height} px for training"
+                self._print(f"[dim]note[/]  {cut}", highlight=False)
             for sentence in state.said.notes:
                 self._print(f"[dim]note[/]  {escape(sentence)}", highlight=False)
             if not state.step and (sentence := state.learner.choice.sentence):
