@@ -127,8 +127,9 @@ def _begins(side: int, want: int) -> list[int]:
 
 
 def in_parts(split: Split, size: tuple[int, int]) -> Split:
-    """A split whose images are parts of this size; the split itself where no image holds more than one, or has other targets
-    than a label.
+    """A split whose images are parts of this size.
+
+    It is the split itself where no image holds more than one, or where there are targets other than a label.
 
     >>> from pellucid.data.dataset import Pixels
     >>> photographs = Split(Pixels(np.zeros((2, 1, 90, 70), np.uint8)))

@@ -21,6 +21,7 @@ from pellucid.tasks import Records, joined, own_values
 from pellucid.training.exchange import collected, from_main
 from pellucid.training.folder import Folder
 from pellucid.training.logs import Log
+from pellucid.training.setback import setback
 from pellucid.training.state import State, better
 from pellucid.training.step import Update
 from pellucid.training.terminal import Terminal
@@ -95,6 +96,9 @@ class History:
         state.set_threshold(threshold)
         state.history.append(row)
         self._terminal.finished(row, self._best(row))
+        validated = [row for row in state.history if row["split"] == "val"]
+        if plan.main.key in row and (sentence := setback(validated, plan.main.key, plan.main.sign, plan.recipe.peak)):
+            self._terminal.warn([sentence])
         return {**row, "sign": plan.main.sign}
 
     def _measured(self, batches: Iterator[Batch]) -> tuple[dict[str, Any], dict[str, float]]:
@@ -109,7 +113,7 @@ class History:
             found = measure(plan.task, state.evaluated, batches, seed=plan.recipe.seed, with_loss=True)
         if processes.num_processes == 1:
             return found
-        size, images = plan.recipe.batch_size, len(plan.dataset.splits["val"])
+        size, images = plan.recipe.batch_size, len(state.feed.val or ())
         places = [
             np.concatenate([np.arange(batch * size, min((batch + 1) * size, images)) for batch in own])
             for place in range(min(number, processes.num_processes))

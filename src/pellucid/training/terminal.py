@@ -48,7 +48,7 @@ class Terminal:
                 self._print(f"[dim]note[/]  {escape(sentence)}", highlight=False)
             if not state.step and (sentence := state.learner.choice.sentence):
                 self._print(f"[dim]note[/]  {escape(sentence)}", highlight=False)
-            self._warn(plan.dataset.problems)
+            self.warn(plan.dataset.problems)
         if self._shown and isinstance(plan.task, LearnsFromImages):
             for sentence in plan.task.findings:
                 self._print(sentence, highlight=False, markup=False)
@@ -110,7 +110,10 @@ class Terminal:
         with contextlib.suppress(OSError):  # a terminal that was closed: the training goes on, or saves its state
             self._console.print(words, **options)
 
-    def _warn(self, problems: Sequence[str]) -> None:
+    def warn(self, problems: Sequence[str]) -> None:
+        """Print warnings, above the bar if there is one."""
+        if not self._shown:
+            return
         for problem in problems[:_WARNINGS]:
             self._print(f"[yellow]warning[/]  {escape(problem)}", highlight=False)
         if len(problems) > _WARNINGS:
