@@ -50,6 +50,7 @@ ONE_PLAYER: dict[str, tuple[str, str, str | None, dict[str, Any]]] = {
               "cutmix": 1.0, "rotate": 10, "label_smoothing": 0.1}),
     "weighted": ("classify", "digits", "mlp", {"hidden": (8,), "class_weights": True, "batch_norm": True, "dropout": 0.5}),
     "denoise": ("denoise", "digits", "autoencoder", {"encoder": (12,), "activation": "sigmoid", "sparsity": 0.1}),
+    "parts": ("denoise", "digits", "unet", {"widths": (4, 8), "size": (4,)}),  # of which each image has four
     "inpaint": ("inpaint", "digits", "unet", {"widths": (4, 8), "error": "l1"}),
     "compress": ("compress", "digits", "factorized", {"width": 8, "blocks": 0, "code": 4}),
     "cluster": ("cluster", "digits", None, {**EMBEDDING, "method": "joint", "lr": 0.002}),
