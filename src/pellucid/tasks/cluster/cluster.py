@@ -93,7 +93,7 @@ class Cluster(Task[Tensor, ClusterPrediction, Views]):
     recipes: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "thorough": {
             "method": "scan",
-            "erase": 0.35,
+            "erase": 0.2,
             "widths": (32, 64, 128),
             "latent": 32,
             "batch_size": 256,
