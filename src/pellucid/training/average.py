@@ -31,12 +31,13 @@ class Average:
 
     def __init__(self, model: nn.Module, decay: float) -> None:
         self.decay = decay
+        self.of_steps = True  # alone: not so where an earlier version began, whose first weights count too
         self.model = copy.deepcopy(model).requires_grad_(False)
 
     @torch.no_grad()
     def update(self, model: nn.Module, step: int) -> None:
         """Move the average towards the model as it is after so many steps, from 1 on: by (1 − decay) of the way in the long run."""
-        share = (1 - self.decay) / (1 - self.decay**step)
+        share = (1 - self.decay) / (1 - self.decay**step if self.of_steps else 1)
         mine: list[Tensor] = list(self.model.parameters())
         torch._foreach_lerp_(mine, [parameter.detach() for parameter in model.parameters()], share)
         # batch-norm statistics are running means already

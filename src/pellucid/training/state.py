@@ -187,6 +187,7 @@ class State:
         """Write the state to one file, atomically; returns its digest."""
         numbers = {"history": self.history, "sums": self.sums, "summed": self.summed, "saved": self.step}
         numbers |= {"step": self.step, "seconds": self.elapsed, "best": self.best, "learned": self.learned}
+        numbers |= {"average_of_steps": self.average.of_steps} if self.average is not None else {}
         return checkpoint.save(path, self._modules(), self.learner.optimizers, numbers)
 
     def restore(self, path: Path, written: str | None = None) -> str:
@@ -204,6 +205,8 @@ class State:
         self.step, self.seconds, self.best = numbers["step"], numbers["seconds"], numbers["best"]
         self.history, self.sums, self.summed = numbers["history"], numbers["sums"], numbers["summed"]
         self.saved = self.step
+        if self.average is not None:
+            self.average.of_steps = numbers.get("average_of_steps", False)
         if isinstance(self.plan.task, LearnsFromImages):
             self.plan = replace(self.plan, task=self.plan.task.recall(numbers.get("learned", {})))
             self.learner.plan = self.plan
