@@ -137,8 +137,12 @@ def check_equal(one: Run, other: Run, tolerance: float = 2e-3) -> None:
             assert theirs[name] == pytest.approx(mine[name], rel=tolerance, abs=1e-5), (mine["step"], name)
     (ours, its) = (load_file(run.path / "last.safetensors") for run in (one, other))
     assert ours.keys() == its.keys()
+    recipe = one.info["recipe"]
+    # batch norm takes a bias before it out again: it has no gradient but rounding, of which Adam makes whole steps
+    adrift = 2 * recipe["lr"] * one.info["steps"] if recipe["optimizer"] == "adam" else 0.0
     for name, value in ours.items():
-        torch.testing.assert_close(its[name], value, rtol=tolerance, atol=1e-4)
+        atol = max(1e-4, adrift) if name.endswith((".bias", ".running_mean")) else 1e-4
+        torch.testing.assert_close(its[name], value, rtol=tolerance, atol=atol)
 
 
 def check_cases(cases: Sequence[str], folder: Path) -> None:
