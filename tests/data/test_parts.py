@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 
 import pellucid
+from pellucid.data import open as open_data
 from pellucid.data.batches import store
 from pellucid.data.dataset import Pixels, Split
 from pellucid.data.decoding import Files
@@ -27,23 +28,23 @@ def photographs(folder: Path, sizes: list[tuple[int, int]]) -> None:
 
 
 def test_parts_lie_side_by_side_from_edge_to_edge() -> None:
-    owners, corners = places(np.array([[70, 100], [31, 64], [40, 40], [3000, 32]]), (32, 32))
+    corners, owners = places(np.array([[70, 100], [31, 64], [40, 40], [3000, 32]]), (32, 32))
     assert owners.tolist() == [0] * 6 + [1] * 2 + [2] + [3] * MOST
     assert sorted(set(corners[owners == 0, 0].tolist())) == [0, 34, 68]
     assert sorted(set(corners[owners == 0, 1].tolist())) == [0, 38]
-    assert corners[owners == 1].tolist() == [[0, 0], [32, 0]]
-    assert corners[owners == 2].tolist() == [[4, 4]]
-    assert corners[owners == 3][-1].tolist() == [0, 3000 - 32]
+    assert corners[owners == 1].tolist() == [[0, 0, 32, 32], [32, 0, 64, 32]]
+    assert corners[owners == 2].tolist() == [[4, 4, 36, 36]]
+    assert corners[owners == 3][-1].tolist() == [0, 3000 - 32, 32, 3000]
 
 
 def test_an_image_that_holds_one_part_gives_what_its_middle_was() -> None:
     rng = np.random.default_rng(0)
     for height, width in ((40, 45), (20, 50), (21, 19), (33, 20)):
         image = Pixels(rng.integers(0, 256, (1, 1, height, width), np.uint8))
-        owners, corners = places(image.sizes, (32, 32))
+        corners, owners = places(image.sizes, (32, 32))
         whole = store(Split(image), (32, 32), 1, fit="middle").batch(torch.tensor([0])).images[0]
         assert len(owners) == 1
-        assert (Parts(image, owners, corners, (32, 32)).read(0, 1) == whole.numpy()).all()
+        assert (Parts(image, corners, owners).read(0, 1) == whole.numpy()).all()
 
 
 def test_a_split_keeps_its_labels_and_names() -> None:
@@ -63,26 +64,44 @@ def test_a_split_keeps_its_labels_and_names() -> None:
 def test_a_training_sees_every_part_of_photographs(task: str, tmp_path: Path) -> None:
     for part, count in (("train", 4), ("val", 2), ("test", 2)):
         photographs(tmp_path / "data" / part, [(40 + 16 * k, 70) for k in range(count)])
-    model = {"denoise": {"widths": [4, 8]}, "inpaint": {"widths": [4, 8]}, "compress": {"channels": 8, "codes": 8}}
+    small = {"widths": [4, 8]} if task != "compress" else {"width": 8, "blocks": 0, "code": 4}
     run = pellucid.train(
         task, tmp_path / "data", out=tmp_path / "run", size=[32], epochs=2, batch_size=8, progress=False,
-        **(model[task] if task != "compress" else {}),
+        **small,
     )  # fmt: skip
     parts = 2 * (1 + 1 + 2 + 2)
     assert run.info["parts"] == parts
     assert run.info["steps"] == 2 * (parts // 8)
     again = pellucid.train(
         task, tmp_path / "data", out=tmp_path / "run", size=[32], epochs=2, batch_size=8, progress=False,
-        **(model[task] if task != "compress" else {}),
+        **small,
     )  # fmt: skip
-    assert again.history == run.history, "a finished training is not begun anew"
+    assert again.history == run.history, "a finished training is not begun again"
 
 
-def test_a_corrupt_photograph_is_named_once_and_left_out_by_the_next_command(tmp_path: Path) -> None:
-    photographs(tmp_path, [(64, 64)] * 3)
-    broken = tmp_path / "1.png"
-    broken.write_bytes(broken.read_bytes()[:-900])
-    files = Files([tmp_path / f"{k}.png" for k in range(3)])
-    parts = in_parts(Split(files), (32, 32))
-    with pytest.raises(DataError, match=r"1\.png.*Give the same command again"):
-        store(parts, (32, 32), 1, fit="middle")
+def broken(folder: Path) -> Path:
+    """Three photographs, of which the middle one ends too early; its beginning says that it is a picture of 64×64 px."""
+    photographs(folder, [(64, 64)] * 3)
+    path = folder / "1.png"
+    path.write_bytes(path.read_bytes()[:-900])
+    return path
+
+
+def test_a_photograph_that_was_damaged_since_it_was_listed_is_named_once_and_remembered(tmp_path: Path) -> None:
+    path = broken(tmp_path)
+    listed = Files([tmp_path / f"{k}.png" for k in range(3)])
+    with pytest.raises(DataError, match=r"1\.png.*Give the same command again") as said:
+        store(in_parts(Split(listed), (32, 32)), (32, 32), 1, fit="middle")
+    assert str(said.value).count("1.png") == 1, "each of its four parts has the fault, and it is one"
+    assert [str(path) in problem for problem in open_data(tmp_path).problems].count(True) == 1
+
+
+def test_a_training_goes_without_a_corrupt_photograph(tmp_path: Path) -> None:
+    for part in ("train", "val", "test"):
+        photographs(tmp_path / "data" / part, [(64, 64)] * 3)
+    broken(tmp_path / "data" / "train")
+    run = pellucid.train(
+        "denoise", tmp_path / "data", out=tmp_path / "run", size=[32], epochs=1, batch_size=4, widths=[4, 8], progress=False
+    )  # fmt: skip
+    assert run.info["parts"] == 8
+    assert any("1.png" in problem for problem in run.info["data"]["problems"])

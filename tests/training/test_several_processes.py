@@ -65,11 +65,13 @@ ONE_PLAYER: dict[str, tuple[str, str, str | None, dict[str, Any]]] = {
     "localize": ("localize", "sparse_scenes", None, {"widths": (4, 8), "heads": 0}),
     "detect": ("detect", "sparse_scenes", None, DETECTOR),
 }  # fmt: skip
+# the GANs take plain steps: Adam would make whole ones of the rounding that is all the gradient of a bias before batch norm, and would
+# not show a gradient that is a multiple of the right one
 SEVERAL_PLAYERS: dict[str, tuple[str, str, str | None, dict[str, Any]]] = {
-    "gan": ("generate", "digits", "gan", {"latent": 4, "updates": (2, 1), "penalty_share": 0.5, "optimizer": "adam", "lr": 2e-4}),
+    "gan": ("generate", "digits", "gan", {"latent": 4, "updates": (2, 1), "penalty_share": 0.5, "lr": 0.01}),
     "critic": ("inpaint", "digits", "pix2pix", {"widths": (4, 8), "adversarial": 0.1, "optimizer": "adam", "lr": 2e-4}),
     "wasserstein": ("generate", "digits", "gan", {"latent": 4, "objective": "wasserstein", "updates": (2, 1), "penalty_share": 0.5,
-                    "optimizer": "adam", "lr": 2e-4}),
+                    "lr": 0.01}),
 }  # fmt: skip
 CASES = {
     **ONE_PLAYER,
@@ -137,12 +139,8 @@ def check_equal(one: Run, other: Run, tolerance: float = 2e-3) -> None:
             assert theirs[name] == pytest.approx(mine[name], rel=tolerance, abs=1e-5), (mine["step"], name)
     (ours, its) = (load_file(run.path / "last.safetensors") for run in (one, other))
     assert ours.keys() == its.keys()
-    recipe = one.info["recipe"]
-    # batch norm takes a bias before it out again: it has no gradient but rounding, of which Adam makes whole steps
-    adrift = 2 * recipe["lr"] * one.info["steps"] if recipe["optimizer"] == "adam" else 0.0
     for name, value in ours.items():
-        atol = max(1e-4, adrift) if name.endswith((".bias", ".running_mean")) else 1e-4
-        torch.testing.assert_close(its[name], value, rtol=tolerance, atol=atol)
+        torch.testing.assert_close(its[name], value, rtol=tolerance, atol=1e-4)
 
 
 def check_cases(cases: Sequence[str], folder: Path) -> None:

@@ -15,13 +15,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pellucid._launched import on_this_machine
+from pellucid.data.cropping import Crops
 from pellucid.data.dataset import Batch, Images, Pixels, Split
 from pellucid.data.decoding import Files, decode, in_parallel, remember_faults, workers
 from pellucid.data.decoding.pictures import resize
 from pellucid.data.disk import Kept, free_disk
 from pellucid.data.fits import Filling, Fit, inside
 from pellucid.data.fitting import border, fit_array, framed, placements
-from pellucid.data.parts import Parts
 from pellucid.data.scales import Bits
 from pellucid.data.targets import Boxes, Frames, Target
 from pellucid.errors import DataError
@@ -264,7 +264,7 @@ def _fill(into: NDArray[Any], images: Images, channels: int, fit: Way) -> None:
     if faults:
         if isinstance(images, Files):
             remember_faults(images.sources, faults)
-        elif isinstance(images, Parts) and isinstance(images.images, Files):
+        elif isinstance(images, Crops) and isinstance(images.images, Files):
             faults = {int(images.owners[part]): fault for part, fault in faults.items()}
             remember_faults(images.images.sources, faults)
         sentences = list(faults.values())

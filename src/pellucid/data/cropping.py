@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from typing import Any, final
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,21 +19,26 @@ LEAST = 2
 """px: the side of the smallest box that shows something."""
 
 
-@final
 class Crops(Images):
-    """A square part of each image, which may go beyond its edges.
+    """A rectangular part of each image, or several of some, which may go beyond its edges.
 
     >>> from pellucid.data.dataset import Pixels
     >>> whole = Pixels(np.arange(16, dtype=np.uint8).reshape(1, 1, 4, 4))
     >>> Crops(whole, np.array([[2, -1, 4, 1]])).read(0, 1)[0].tolist()
     [[2, 3], [2, 3]]
+
+    Args:
+        images: that parts are taken of.
+        corners: x0, y0, x1, y1 of the parts in px, (P, 4).
+        owners: the position of the image that each part is of, (P,); by default each image has one.
     """
 
-    def __init__(self, images: Images, corners: NDArray[np.int64]) -> None:
-        self.images, self.corners = images, np.asarray(corners, np.int64).reshape(-1, 4)  # x0, y0, x1, y1
+    def __init__(self, images: Images, corners: NDArray[np.int64], owners: NDArray[np.int64] | None = None) -> None:
+        self.images, self.corners = images, np.asarray(corners, np.int64).reshape(-1, 4)
+        self.owners = np.arange(len(images)) if owners is None else owners
 
     def __len__(self) -> int:
-        return len(self.images)
+        return len(self.owners)
 
     @property
     def sizes(self) -> NDArray[np.int32]:
@@ -45,29 +50,33 @@ class Crops(Images):
 
     @property
     def digests(self) -> Sequence[bytes]:
+        whole = self.images.digests
         return [
-            hashlib.blake2b(own + corners.tobytes(), digest_size=16).digest()
-            for own, corners in zip(self.images.digests, self.corners, strict=True)
+            hashlib.blake2b(whole[owner] + corners.tobytes(), digest_size=16).digest()
+            for owner, corners in zip(self.owners.tolist(), self.corners, strict=True)
         ]
 
     @property
     def levels(self) -> Levels:
-        return self.images.levels
+        return self.images.levels.select(self.owners.tolist())
 
     @property
     def scale(self) -> Scale | None:
         return self.images.scale
 
-    def scaled(self, scale: Scale) -> Crops:
-        return Crops(self.images.scaled(scale), self.corners)
+    def scaled(self, scale: Scale) -> Self:
+        return type(self)(self.images.scaled(scale), self.corners, self.owners)
 
-    def select(self, index: Sequence[int] | NDArray[np.int64]) -> Crops:
+    def select(self, index: Sequence[int] | NDArray[np.int64]) -> Self:
         rows = np.asarray(index, np.int64)
-        return Crops(self.images.select(rows), self.corners[rows])
+        return type(self)(self.images, self.corners[rows], self.owners[rows])
 
     def read(self, index: int, channels: int, bits: Bits = 8) -> NDArray[Any]:
-        whole = self.images.read(index, channels) if bits == 8 else self.images.read(index, channels, bits)
-        return cropped(whole, self.corners[index])
+        return cropped(self.whole(int(self.owners[index]), channels, bits), self.corners[index])
+
+    def whole(self, owner: int, channels: int, bits: Bits) -> NDArray[Any]:
+        """An image that parts are taken of, decoded, (channels, H, W)."""
+        return self.images.read(owner, channels) if bits == 8 else self.images.read(owner, channels, bits)
 
 
 def cropped(image: NDArray[Any], corners: NDArray[np.int64]) -> NDArray[Any]:

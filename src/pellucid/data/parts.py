@@ -3,92 +3,48 @@
 
 from __future__ import annotations
 
-import hashlib
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
 from typing import Any, final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pellucid.data.cropping import cropped
+from pellucid.data.cropping import Crops
 from pellucid.data.dataset import Images, Split
-from pellucid.data.scales import Bits, Levels, Scale
+from pellucid.data.scales import Bits
 
 __all__ = ["MOST", "Parts", "in_parts", "places"]
 
 MOST = 8
 """Parts of an image along a side, at most: a photograph of 12 megapixels would otherwise weigh as much as hundreds of small ones."""
 
-_KEPT = 16  # images that stay decoded while their parts are read
+_KEPT = 4  # images that stay decoded while their parts are read: threads that read side by side are at one or two
 
 
 @final
-class Parts(Images):
+class Parts(Crops):
     """Parts of images, all of one size; an image is decoded once for parts that are read one after the other.
 
     >>> from pellucid.data.dataset import Pixels
     >>> whole = Pixels(np.arange(16, dtype=np.uint8).reshape(1, 1, 4, 4))
-    >>> parts = Parts(whole, *places(whole.sizes, (2, 2)), (2, 2))
+    >>> parts = Parts(whole, *places(whole.sizes, (2, 2)))
     >>> len(parts), parts.read(3, 1)[0].tolist()
     (4, [[10, 11], [14, 15]])
     """
 
-    def __init__(
-        self, images: Images, owners: NDArray[np.int64], corners: NDArray[np.int64], size: tuple[int, int]
-    ) -> None:
-        self.images, self.owners, self.corners, self.size = images, owners, corners, size  # corners: (N, 2) left, top
+    def __init__(self, images: Images, corners: NDArray[np.int64], owners: NDArray[np.int64] | None = None) -> None:
+        super().__init__(images, corners, owners)
         self._lock = threading.Lock()
         self._decoded: OrderedDict[tuple[int, int, int], NDArray[Any]] = OrderedDict()
 
-    def __len__(self) -> int:
-        return len(self.owners)
-
-    @property
-    def sizes(self) -> NDArray[np.int32]:
-        return np.tile(np.array(self.size, np.int32), (len(self), 1))
-
-    @property
-    def channels(self) -> int:
-        return self.images.channels
-
-    @property
-    def digests(self) -> Sequence[bytes]:
-        whole = self.images.digests
-        return [
-            hashlib.blake2b(
-                whole[owner] + corner.tobytes() + np.array(self.size, np.int64).tobytes(), digest_size=16
-            ).digest()
-            for owner, corner in zip(self.owners.tolist(), self.corners, strict=True)
-        ]
-
-    @property
-    def levels(self) -> Levels:
-        return self.images.levels
-
-    @property
-    def scale(self) -> Scale | None:
-        return self.images.scale
-
-    def scaled(self, scale: Scale) -> Parts:
-        return Parts(self.images.scaled(scale), self.owners, self.corners, self.size)
-
-    def select(self, index: Sequence[int] | NDArray[np.int64]) -> Parts:
-        rows = np.asarray(index, np.int64)
-        return Parts(self.images, self.owners[rows], self.corners[rows], self.size)
-
-    def read(self, index: int, channels: int, bits: Bits = 8) -> NDArray[Any]:
-        left, top = self.corners[index].tolist()
-        whole = self._whole(int(self.owners[index]), channels, bits)
-        return cropped(whole, np.array([left, top, left + self.size[1], top + self.size[0]]))
-
-    def _whole(self, owner: int, channels: int, bits: Bits) -> NDArray[Any]:
+    def whole(self, owner: int, channels: int, bits: Bits) -> NDArray[Any]:
+        """An image that parts are taken of, (channels, H, W); the last few stay decoded."""
         key = owner, channels, int(bits)
         with self._lock:
             found = self._decoded.get(key)
         if found is None:
-            found = self.images.read(owner, channels) if bits == 8 else self.images.read(owner, channels, bits)
+            found = super().whole(owner, channels, bits)
             with self._lock:
                 self._decoded[key] = found
                 while len(self._decoded) > _KEPT:
@@ -97,14 +53,14 @@ class Parts(Images):
 
 
 def places(sizes: NDArray[np.integer[Any]], size: tuple[int, int]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Which image each part is of, (P,), and its left and top in px, (P, 2).
+    """The corners x0, y0, x1, y1 of each part in px, (P, 4), and which image it is of, (P,).
 
     As many parts as fit side by side, spread from edge to edge; of an image that holds only one along a side, the middle.
 
     >>> places(np.array([[5, 9], [4, 4]]), (4, 4))
-    (array([0, 0, 1]), array([[0, 0],
-           [5, 0],
-           [0, 0]]))
+    (array([[0, 0, 4, 4],
+           [5, 0, 9, 4],
+           [0, 0, 4, 4]]), array([0, 0, 1]))
 
     Args:
         sizes: heights and widths of the images (N, 2), px.
@@ -113,9 +69,9 @@ def places(sizes: NDArray[np.integer[Any]], size: tuple[int, int]) -> tuple[NDAr
     owners, corners = [], []
     for owner, own in enumerate(sizes.tolist()):
         tops, lefts = (_begins(side, want) for side, want in zip(own, size, strict=True))
-        corners += [(left, top) for top in tops for left in lefts]
+        corners += [(left, top, left + size[1], top + size[0]) for top in tops for left in lefts]
         owners += [owner] * (len(tops) * len(lefts))
-    return np.array(owners, np.int64), np.array(corners, np.int64).reshape(-1, 2)
+    return np.array(corners, np.int64).reshape(-1, 4), np.array(owners, np.int64)
 
 
 def _begins(side: int, want: int) -> list[int]:
@@ -138,8 +94,8 @@ def in_parts(split: Split, size: tuple[int, int]) -> Split:
     """
     if not len(split) or set(split.targets) - {"label", "text"}:
         return split
-    owners, corners = places(split.images.sizes, size)
+    corners, owners = places(split.images.sizes, size)
     if len(owners) == len(split):
         return split
     others = Split(split.images, split.targets, split.names, (), split.fit).select(owners)
-    return Split(Parts(split.images, owners, corners, size), others.targets, others.names, (), split.fit)
+    return Split(Parts(split.images, corners, owners), others.targets, others.names, (), split.fit)
