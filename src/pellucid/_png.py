@@ -88,9 +88,11 @@ def _tight(figure: Figure, dpi: float) -> Bbox:
     try:
         for one in pictures:
             one.set_visible(False)
-        figure.draw_without_rendering()  # after which everything is at its place
-        for one in pictures:
-            one.set_visible(True)
+        try:
+            figure.draw_without_rendering()  # after which everything is at its place
+        finally:
+            for one in pictures:
+                one.set_visible(True)
         return figure.get_tightbbox().padded(_MARGIN)
     finally:
         figure.set_dpi(usual)

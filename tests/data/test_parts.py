@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,6 +20,7 @@ from pellucid.data.decoding import Files
 from pellucid.data.parts import MOST, Parts, in_parts, places
 from pellucid.data.targets import Label
 from pellucid.errors import DataError
+from pellucid.run import Run
 
 
 def photographs(folder: Path, sizes: list[tuple[int, int]]) -> None:
@@ -105,3 +108,36 @@ def test_a_training_goes_without_a_corrupt_photograph(tmp_path: Path) -> None:
     )  # fmt: skip
     assert run.info["parts"] == 8
     assert any("1.png" in problem for problem in run.info["data"]["problems"])
+
+
+def test_a_run_that_an_earlier_version_began_goes_on_with_middles(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for part in ("train", "val", "test"):
+        photographs(tmp_path / "data" / part, [(64, 64)] * 3)
+
+    def interrupt(epoch: int, row: Any, model: Any) -> None:
+        if epoch == 2 and "gone on" not in said:
+            said.append("gone on")
+            signal.raise_signal(signal.SIGINT)
+
+    def train() -> Run:
+        made: Run = pellucid.train(
+            "denoise", tmp_path / "data", out=tmp_path / "run", size=[32], epochs=4, batch_size=3, widths=[4, 8],
+            progress=False, callback=interrupt,
+        )  # fmt: skip
+        return made
+
+    said: list[str] = []
+
+    with monkeypatch.context() as earlier:
+        for module in ("plan", "feed"):
+            earlier.setattr(f"pellucid.training.{module}.in_parts", lambda split, size: split)
+        begun = train()
+    assert begun.status == "stopped"
+    assert "parts" not in begun.info
+    gone_on = train()
+    assert gone_on.status == "finished"
+    assert "parts" not in gone_on.info
+    assert gone_on.info["steps"] == 4
+    assert [row["epoch"] for row in gone_on.history if row["split"] == "val"] == [1, 2, 3, 4]

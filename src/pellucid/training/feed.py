@@ -45,7 +45,7 @@ class Feed:
             fingerprint=f"{fingerprint}-train{part}{_cut(plan.train)}",
         )
         val = plan.dataset.splits["val"]
-        val = in_parts(val, plan.size) if plan.task.crops else val
+        val = in_parts(val, plan.size) if isinstance(plan.train.images, Parts) else val
         self.val: Store | None = (
             store(val, plan.size, channels, fit=fit, deep=deep, fingerprint=f"{fingerprint}-val{_cut(val)}")
             if len(val)

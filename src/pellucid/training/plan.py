@@ -114,7 +114,8 @@ class Plan:
         dataset = with_fit(dataset, read.fitting)
         train = _limited(dataset, recipe)
         size = training_size(dataset, recipe.size, read.crops, read.longest)
-        train = in_parts(train, size) if read.crops else train
+        # a run of an earlier version goes on with the middles that it began with
+        train = in_parts(train, size) if read.crops and (earlier is None or "parts" in earlier.info) else train
         global_batch, rows = _division(len(train), recipe, processes, isinstance(read, MultiPlayer))
         # of what was asked for, not of what the weights imply: these may be gone once the run goes on
         hooks = hooks or Hooks()
